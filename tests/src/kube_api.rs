@@ -118,7 +118,7 @@ impl KubeApi {
 /// their kubeconfigs.
 fn prepare(folder: &Path, port: u16) -> Result<()> {
     let key = ["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out"];
-    run(Command::new("openssl").args(key).arg(folder.join("sa.key")))?;
+    run(Command::new(tools::path("openssl")?).args(key).arg(folder.join("sa.key")))?;
     let tokens: String =
         USERS.iter().map(|(user, groups)| format!("{user}-token,{user},{user},\"{groups}\"\n")).collect();
     fs::write(folder.join("tokens.csv"), tokens)?;

@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("aivonx-tests", &[]),
+    ("aivonx-bench", &["aivonx-state", "aivonx-tests"]),
 ];
 
 fn cargo(args: &[&str]) -> String {

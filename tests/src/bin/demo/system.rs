@@ -59,15 +59,16 @@ impl System {
         narrator.step("Installing the resource definitions and the controller's role");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let path = |relative: &str| root.join(relative).display().to_string();
+        narrator.seen(kube.kubectl_ok("admin", &["create", "namespace", "aivonx-system"]).await?);
         for file in ["crds/generated", "manifests/controller-rbac.yaml"] {
             narrator.seen(kube.kubectl_ok("admin", &["apply", "--filename", &path(file)]).await?);
         }
-        bind_roles(&kube).await?;
 
         let folder = TempDir::with_prefix("aivonx-demo-")?;
         let samples = copy_samples(&root.join("manifests/samples"), folder.path(), &nodes)?;
         narrator.step("Starting the controller and two data planes");
-        let mut controller = start_controller(folder.path(), &kube, &redis, &postgres)?;
+        let kubeconfig = controller_kubeconfig(&kube, folder.path()).await?;
+        let mut controller = start_controller(folder.path(), &kubeconfig, &redis, &postgres)?;
         let mut dataplanes = Vec::new();
         for number in 1..=2 {
             dataplanes.push(start_dataplane(folder.path(), number, &redis, &postgres)?);
@@ -114,16 +115,16 @@ impl Program {
     }
 }
 
-/// Gives the user `controller` what the manifest gives to the controller's service account.
-async fn bind_roles(kube: &KubeApi) -> Result<()> {
-    kube.kubectl_ok(
-        "admin",
-        &["create", "clusterrolebinding", "demo", "--clusterrole=aivonx-controller", "--user=controller"],
-    )
-    .await?;
-    let arguments = ["create", "rolebinding", "demo", "--role=aivonx-controller", "--user=controller"];
-    kube.kubectl_ok("admin", &[&arguments[..], &["--namespace=aivonx-system"]].concat()).await?;
-    Ok(())
+/// A kubeconfig that may do what the manifest gives to the controller's service account, and no more.
+async fn controller_kubeconfig(kube: &KubeApi, folder: &Path) -> Result<PathBuf> {
+    let arguments = ["create", "token", "aivonx-controller", "--namespace=aivonx-system"];
+    let token = kube.kubectl_ok("admin", &arguments).await?;
+    let file = folder.join("controller.kubeconfig");
+    fs::copy(kube.kubeconfig("controller"), &file)?;
+    let option = format!("--kubeconfig={}", file.display());
+    let token = format!("--token={}", token.trim());
+    kube.kubectl_ok("admin", &["config", &option, "set-credentials", "controller", &token]).await?;
+    Ok(file)
 }
 
 /// The samples name servers that do not exist here.
@@ -140,10 +141,15 @@ fn copy_samples(from: &Path, folder: &Path, nodes: &[Ollama]) -> Result<PathBuf>
     Ok(samples)
 }
 
-fn start_controller(folder: &Path, kube: &KubeApi, redis: &Redis, postgres: &Postgres) -> Result<Program> {
+fn start_controller(
+    folder: &Path,
+    kubeconfig: &Path,
+    redis: &Redis,
+    postgres: &Postgres,
+) -> Result<Program> {
     let admin = format!("127.0.0.1:{}", ports::free()?);
     let mut command = Command::new(programs::path("aivonx-controller")?);
-    command.env("KUBECONFIG", kube.kubeconfig("controller")).env("AIVONX_SECRET_KEY", SECRET_KEY);
+    command.env("KUBECONFIG", kubeconfig).env("AIVONX_SECRET_KEY", SECRET_KEY);
     command.env("AIVONX_REDIS_URL", redis.url()).env("AIVONX_DATABASE_URL", postgres.url());
     command.args(["--admin-listen", &admin, "--lease-namespace", "aivonx-system"]);
     let child = Child::start(&mut command, &folder.join("controller.log"))?;
