@@ -9,6 +9,7 @@ use crate::settings::{LogArgs, LogFormat, SettingsError};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -97,8 +98,15 @@ where
     writers.push(guard);
     match format {
         LogFormat::Json => json(writer).with_filter(filter).boxed(),
-        LogFormat::Text => fmt::layer().with_writer(writer).with_filter(filter).boxed(),
+        LogFormat::Text => {
+            fmt::layer().with_ansi(wants_colour()).with_writer(writer).with_filter(filter).boxed()
+        }
     }
+}
+
+/// Colour is for a terminal, and for people who have not said no (https://no-color.org).
+fn wants_colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn json<S>(writer: NonBlocking) -> BoxedLayer<S>

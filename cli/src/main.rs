@@ -1,0 +1,7 @@
+//! The `aivonx` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aivonx::main()
+}
