@@ -1,0 +1,5 @@
+//! Version `v1alpha1` of the group `aivonx.io`.
+
+mod node;
+
+pub use node::*;
