@@ -65,7 +65,9 @@ impl Drop for Blocker {
         if let Some(position) = state.pending.iter().position(|pending| *pending == self.what) {
             state.pending.remove(position);
         }
-        info!(what = self.what, still_waiting_for = ?state.pending, "ready");
+        if state.closed.is_none() {
+            info!(what = self.what, still_waiting_for = ?state.pending, "ready");
+        }
     }
 }
 

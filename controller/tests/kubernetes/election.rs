@@ -122,6 +122,11 @@ async fn a_reconcile_that_a_delete_has_overtaken_changes_nothing() -> Result<()>
     cluster.apply(&manifest_of("gpu-1", &node, "weight: 2")).await?;
     let parts = Parts::new(&cluster, &store).await?;
     parts.leadership.confirm(1, Instant::now() + Duration::from_secs(600));
+    eventually("the fleet has taken over", Duration::from_secs(20), async || {
+        ensure!(parts.fleet.is_current(), "it has not");
+        Ok(())
+    })
+    .await?;
     let guarded: DeserializeGuard<OllamaNode> = DeserializeGuard(Ok(deleted));
     let outcome = reconcile::node::reconcile(Arc::new(guarded), Arc::clone(&parts.context)).await;
     assert_eq!(outcome.unwrap_err().category(), "conflict");

@@ -42,7 +42,11 @@ impl Rechecks {
 async fn until_well(node: &EndpointState) {
     tracing::warn!(node = %node.id, "node is suspected: requests go elsewhere until it answers");
     for failures in 1.. {
-        sleep(BACKOFF.delay(failures)).await;
+        // The controller asks on a schedule of its own: when it finds the node well, there is no reason to wait.
+        tokio::select! {
+            () = sleep(BACKOFF.delay(failures)) => {}
+            () = node.recovered() => {}
+        }
         if node.is_retired() || !node.suspicion.is_suspect() {
             return;
         }

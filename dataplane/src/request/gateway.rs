@@ -108,7 +108,10 @@ impl Gateway {
         let index = self.current.load_full().ok_or(ProxyError::NoTable)?;
         let model = index.model(&wanted.name.key());
         record.asked_for(model.map(|model| &model.series));
-        let model = model.ok_or_else(|| wanted.unknown(inference.unknown))?;
+        let model = model.ok_or_else(|| match index.any_takes_requests() {
+            true => wanted.unknown(inference.unknown),
+            false => ProxyError::NoHealthyNode,
+        })?;
         let outbound = self.outbound(head, place, body.clone(), record);
         let reply = self.exchange(model, index.strategy(), &outbound, record).await?;
         Ok(self.relay(reply, family, record))

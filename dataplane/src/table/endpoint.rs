@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::pick::Latency;
 use crate::request::routes::{INFERENCE_ROUTES, ROUTES};
 use aivonx_state::ModelKey;
-use aivonx_state::table::{NodeEntry, NodeId};
+use aivonx_state::table::{Health, NodeEntry, NodeId};
 use arc_swap::{ArcSwap, Guard};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// What endpoints are made with.
 #[derive(Clone, Debug)]
@@ -123,6 +124,9 @@ pub(crate) struct EndpointState {
     pub in_flight_gauge: IntGauge,
     connect_timeout_ms: Arc<AtomicU64>,
     health_check: ArcSwap<HealthCheck>,
+    /// Whether the last table called it healthy.
+    listed_healthy: AtomicBool,
+    recovered: Notify,
     retired: AtomicBool,
     rechecks: Rechecks,
     metrics: Arc<Metrics>,
@@ -152,6 +156,8 @@ impl EndpointState {
             in_flight_gauge: surroundings.metrics.in_flight(&entry.id),
             connect_timeout_ms,
             health_check: ArcSwap::from_pointee(unset),
+            listed_healthy: AtomicBool::new(entry.health == Health::Healthy),
+            recovered: Notify::new(),
             retired: AtomicBool::new(false),
             rechecks: surroundings.rechecks.clone(),
             metrics: surroundings.metrics.clone(),
@@ -164,6 +170,16 @@ impl EndpointState {
             .unwrap_or_else(|_| PathAndQuery::from_static("/api/version"));
         let check = HealthCheck { uri: origin.uri(path), host: origin.host.clone() };
         self.health_check.store(Arc::new(check));
+        let healthy = entry.health == Health::Healthy;
+        let was_healthy = self.listed_healthy.swap(healthy, Ordering::Relaxed);
+        if healthy && !was_healthy {
+            self.recovered.notify_one();
+        }
+    }
+
+    /// Waits until a table calls the node healthy that the table before did not.
+    pub(crate) async fn recovered(&self) {
+        self.recovered.notified().await;
     }
 
     /// How to ask whether the node is well.

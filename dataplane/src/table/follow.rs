@@ -208,10 +208,17 @@ impl Follower {
             return;
         }
         let store = store.name();
-        let in_use = match self.current.load().as_ref() {
-            Some(index) => index.head.version.to_string(),
-            None => "none yet".to_owned(),
+        let current = self.current.load();
+        let Some(index) = current.as_ref() else {
+            // At the start of an installation this is the usual course of things.
+            return match asked {
+                Asked::Away => {
+                    tracing::warn!(store, why = self.why_away, "waiting for a store that cannot be read")
+                }
+                _ => tracing::info!(store, "waiting for the first routing table"),
+            };
         };
+        let in_use = index.head.version.to_string();
         match asked {
             Asked::Confirmed => tracing::info!(store, in_use, "the store serves the routing table"),
             Asked::Behind => tracing::warn!(store, in_use, "the store holds an older routing table"),

@@ -22,6 +22,7 @@ pub(crate) struct Index {
     pub answers: FleetAnswers,
     models: HashMap<ModelKey, ModelEntry>,
     endpoints: BTreeMap<NodeId, Arc<Endpoint>>,
+    any_takes_requests: bool,
 }
 
 /// A model that at least one node lists.
@@ -99,7 +100,8 @@ impl Index {
             models.insert(key, entry);
         }
         let answers = FleetAnswers::render(table, shown);
-        let index = Self { head: table.head.clone(), answers, models, endpoints };
+        let any_takes_requests = table.nodes.values().any(NodeEntry::takes_requests);
+        let index = Self { head: table.head.clone(), answers, models, endpoints, any_takes_requests };
         index.forget_what_is_gone(before, surroundings);
         index
     }
@@ -107,6 +109,11 @@ impl Index {
     /// The model of this name, if any node lists it.
     pub(crate) fn model(&self, key: &ModelKey) -> Option<&ModelEntry> {
         self.models.get(key)
+    }
+
+    /// Whether any node takes requests. Where none does, a model that nobody lists may be one that nobody could list.
+    pub(crate) fn any_takes_requests(&self) -> bool {
+        self.any_takes_requests
     }
 
     /// How a node is chosen.
@@ -207,6 +214,7 @@ mod tests {
     use crate::health::Rechecks;
     use crate::metrics::Metrics;
     use aivonx_state::table::{Health, Loaded, ModelDetails, SchedulingState, TableVersion};
+    use futures::FutureExt as _;
     use serde_json::{Value, json};
     use std::sync::atomic::Ordering;
     use tokio_util::sync::CancellationToken;
@@ -367,6 +375,22 @@ mod tests {
             assert!(!Arc::ptr_eq(&state(&same), &state(&other)));
         }
         assert!(state(&same).is_retired());
+    }
+
+    #[tokio::test]
+    async fn only_a_table_that_calls_a_node_healthy_again_tells_of_its_recovery() {
+        let surroundings = surroundings(&prometheus::Registry::new());
+        let told = |health, before: &Index| {
+            let node = NodeEntry { health, ..node("x", vec![]) };
+            let index = Index::build(&table(vec![node]), Some(before), &surroundings);
+            let told = index.endpoints.values().next().unwrap().state.recovered().now_or_never().is_some();
+            (index, told)
+        };
+        let first = Index::build(&table(vec![node("x", vec![])]), None, &surroundings);
+        let (second, still_healthy) = told(Health::Healthy, &first);
+        let (third, unhealthy) = told(Health::Unhealthy, &second);
+        let (_, healthy_again) = told(Health::Healthy, &third);
+        assert_eq!((still_healthy, unhealthy, healthy_again), (false, false, true));
     }
 
     #[tokio::test]

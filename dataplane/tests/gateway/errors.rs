@@ -104,7 +104,8 @@ async fn a_known_model_without_a_node_that_can_serve_it() {
         assert_eq!(message(path, &reply.json()), "no healthy nodes available", "{path}");
         assert!(reply.header("x-aivonx-node").is_none());
     }
-    assert_eq!(post(gateway.address, "/api/chat", r#"{"model":"other"}"#).await.status, 404);
+    // While no node takes requests, nobody can say that a model is not there.
+    assert_eq!(post(gateway.address, "/api/chat", r#"{"model":"other"}"#).await.status, 503);
     assert_eq!(a.count() + b.count(), 0);
 }
 

@@ -89,7 +89,7 @@ async fn a_stream_outlives_its_table() {
     let streaming =
         crate::kit::stream(gateway.address, crate::kit::request(http::Method::POST, "/api/chat", ASK)).await;
     gateway.publish(vec![]).await;
-    assert_eq!(post(gateway.address, "/api/chat", ASK).await.status, 404);
+    assert_eq!(post(gateway.address, "/api/chat", ASK).await.status, 503);
     gate.add_permits(1);
     assert!(streaming.rest().await.whole);
 }

@@ -56,6 +56,11 @@ pub(super) async fn write(
         // A follower is told when its term comes; a leader that is not sure looks again.
         return Ok(context.leadership.term().borrow().map(|_| UNCONFIRMED));
     };
+    if !context.fleet.is_current() {
+        // A new leader knows nothing of its own before it has taken over the stored table, and would say Unknown of all.
+        // The fleet names every node when it has.
+        return Ok(Some(UNCONFIRMED));
+    }
     if difference == Difference::Detail
         && let Some(wait) = context.written.wait(&id, term.epoch, Instant::now())
     {

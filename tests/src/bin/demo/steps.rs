@@ -106,6 +106,16 @@ pub async fn kill_a_node(system: &mut System, narrator: &Narrator) -> Result<()>
     narrator.step("The Ollama comes back");
     system.nodes[0].restart().await?;
     narrator.seen(wait(system, "condition=Ready", &NODES[..1]).await?);
+    for gateway in gateways(system) {
+        eventually("the node gets requests again", PATIENCE, async || {
+            let answer = http::post_json(format!("{gateway}/api/chat"), &chat(false)).await?;
+            let node = answer.header("x-aivonx-node");
+            ensure!(node == Some("default/gpu-1"), "answered by {node:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    narrator.seen("both data planes send it requests again");
     Ok(())
 }
 

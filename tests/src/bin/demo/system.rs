@@ -141,12 +141,7 @@ fn copy_samples(from: &Path, folder: &Path, nodes: &[Ollama]) -> Result<PathBuf>
     Ok(samples)
 }
 
-fn start_controller(
-    folder: &Path,
-    kubeconfig: &Path,
-    redis: &Redis,
-    postgres: &Postgres,
-) -> Result<Program> {
+fn start_controller(folder: &Path, kubeconfig: &Path, redis: &Redis, postgres: &Postgres) -> Result<Program> {
     let admin = format!("127.0.0.1:{}", ports::free()?);
     let mut command = Command::new(programs::path("aivonx-controller")?);
     command.env("KUBECONFIG", kubeconfig).env("AIVONX_SECRET_KEY", SECRET_KEY);
