@@ -39,6 +39,11 @@ gen: ## Write the generated files again
 tools: ## Find or build the programs that the tests need
 	@tests/tools/install
 
+bench: ## Measure CPU per request and per chunk against nginx, in the same run
+	@tests/tools/install redis-server nginx
+	@cargo build --release --package aivonx-dataplane --package aivonx-bench
+	@target/release/aivonx-bench
+
 docs: ## Build the API documentation of the crates
 	@cargo doc --workspace --no-deps
 	@echo "target/doc/aivonx_dataplane/index.html"

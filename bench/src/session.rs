@@ -73,6 +73,8 @@ pub struct Machine {
     pub kernel: String,
     /// How TCP paces itself.
     pub congestion_control: String,
+    /// Whether new connections begin with what the kernel learned from old ones.
+    pub metrics_kept: bool,
     /// What nginx says of its version.
     pub nginx: String,
     /// What the data plane says of its version.
@@ -118,6 +120,7 @@ impl Machine {
         Ok(Machine {
             kernel: first_line("/proc/sys/kernel/osrelease"),
             congestion_control: first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
+            metrics_kept: first_line("/proc/sys/net/ipv4/tcp_no_metrics_save") != "1",
             nginx: version(Command::new(tools::path("nginx")?).arg("-v"))?,
             dataplane: version(Command::new(programs::path("aivonx-dataplane")?).arg("--version"))?,
             cores: CORES,

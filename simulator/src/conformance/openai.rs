@@ -80,9 +80,14 @@ pub async fn models(target: &Target) -> Result<(), String> {
         positive(model, "created")?;
     }
     let tags = send(get(&target.base, "/api/tags")).await?.json();
-    let names: Vec<&Value> =
-        tags["models"].as_array().into_iter().flatten().map(|tag| &tag["model"]).collect();
-    let ids: Vec<&Value> = models.iter().map(|model| &model["id"]).collect();
+    // Both lists are newest first to the whole second; within one, a real server's order is that of a hash map.
+    let sorted = |list: &[Value], key: &str| {
+        let mut names: Vec<String> = list.iter().map(|model| model[key].to_string()).collect();
+        names.sort_unstable();
+        names
+    };
+    let names = sorted(tags["models"].as_array().map_or(&[], Vec::as_slice), "model");
+    let ids = sorted(models, "id");
     ensure!(names == ids, "ids {ids:?} are not the tags {names:?}");
     Ok(())
 }
