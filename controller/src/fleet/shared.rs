@@ -72,7 +72,7 @@ impl Shared {
                 from = ?transition.from,
                 to = ?transition.to,
                 reason = transition.reason,
-                message = transition.message,
+                detail = transition.message,
                 "the health of a node changed"
             );
         }

@@ -91,8 +91,16 @@ pub struct Election {
 enum LeaseError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    #[error(transparent)]
+    #[error("{}", in_words(.0))]
     Kube(#[from] kube::Error),
+}
+
+/// The API server's own sentence; kube's text adds the whole status in debug form.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 impl Election {
