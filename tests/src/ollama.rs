@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ::http::{Method, StatusCode};
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl Ollama {
         let upload = http::request(Method::POST, format!("{}/api/blobs/{digest}", self.url()), bytes)?;
         let answer = http::send(upload).await?;
         ensure!(answer.status == StatusCode::CREATED, "upload of {name}: {answer:?}");
-        let create = json!({"model": name, "files": {"model.gguf": digest}, "stream": false});
+        let create = json!({"model": name, "files": {"model.gguf": digest}, "parameters": parameters(), "stream": false});
         let answer = http::post_json(format!("{}/api/create", self.url()), &create).await?;
         ensure!(answer.status == StatusCode::OK, "create of {name}: {answer:?}");
         Ok(())
@@ -107,17 +107,23 @@ fn spawn(folder: &Path, port: u16, environment: &[(String, String)]) -> Result<C
     Ok(Child::start(&mut command, &folder.join("log"))?.ended_by(Signal::Kill))
 }
 
+/// What the models run with. Several threads wait for each other at every token by spinning: on a machine that is busy
+/// otherwise, that makes a model of a few megabytes a hundred times slower than one thread is.
+fn parameters() -> Value {
+    json!({"num_thread": 1})
+}
+
 fn models(folder: &Path) -> PathBuf {
     folder.join("models")
 }
 
-/// A store that holds the models, made once for each version of Ollama and of the models, then kept with the
+/// A store that holds the models, made once for each version of Ollama, of the models and of their parameters, then kept with the
 /// tools.
 async fn prepared_store() -> Result<PathBuf> {
     let (ollama, models_folder) =
         (tools::path("ollama")?.canonicalize()?, tools::path("models")?.canonicalize()?);
     let mut hasher = DefaultHasher::new();
-    (&ollama, &models_folder).hash(&mut hasher);
+    (&ollama, &models_folder, parameters().to_string()).hash(&mut hasher);
     let store = tools::folder()?.join(format!("ollama-store-{:016x}", hasher.finish()));
     let lock = File::create(tools::folder()?.join("ollama-store.lock"))?;
     let free = async || Ok(lock.try_lock()?);

@@ -37,6 +37,7 @@ async fn play(narrator: &Narrator) -> anyhow::Result<()> {
     steps::kill_a_node(&mut system, narrator).await?;
     steps::flush_redis(&system, narrator).await?;
     steps::kill_the_controller(&mut system, narrator).await?;
+    steps::start_without_redis(&mut system, narrator).await?;
     steps::kill_all_stores(&mut system, narrator).await?;
     system.end(narrator)
 }

@@ -152,6 +152,18 @@ pub async fn kill_the_controller(system: &mut System, narrator: &Narrator) -> Re
     Ok(())
 }
 
+pub async fn start_without_redis(system: &mut System, narrator: &Narrator) -> Result<()> {
+    narrator.step("FLUSHALL again, with no controller to fill Redis, and one more data plane");
+    system.redis.flushall().await?;
+    let dataplane = system.add_dataplane()?;
+    dataplane.ready().await?;
+    let text = streamed_text(&dataplane.url).await?;
+    narrator.seen(format!("{} took its table from Postgres: {text}", dataplane.url));
+    let keys: usize = system.redis.command(&["DBSIZE"]).await?;
+    ensure!(keys == 0, "Redis holds {keys} keys, so this shows nothing");
+    Ok(())
+}
+
 pub async fn kill_all_stores(system: &mut System, narrator: &Narrator) -> Result<()> {
     narrator.step("kill -9 of Redis, Postgres and the Kubernetes API while clients ask");
     let clients = Clients::start(&gateways(system));

@@ -28,7 +28,7 @@ pub struct System {
     pub postgres: Postgres,
     /// Copies of the samples, with the addresses of this machine's servers.
     pub samples: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// One of the project's own programs.
@@ -81,12 +81,19 @@ impl System {
             narrator.seen(format!("{} is alive; {}", dataplane.url, ready.text()?.trim_end()));
             ensure!(live.status == 200, "not alive: {live:?}");
         }
-        Ok(System { dataplanes, controller, nodes, kube, redis, postgres, samples, _folder: folder })
+        Ok(System { dataplanes, controller, nodes, kube, redis, postgres, samples, folder })
+    }
+
+    /// Starts one more data plane.
+    pub fn add_dataplane(&mut self) -> Result<&mut Program> {
+        let number = self.dataplanes.len() + 1;
+        let dataplane = start_dataplane(self.folder.path(), number, &self.redis, &self.postgres)?;
+        Ok(self.dataplanes.push_mut(dataplane))
     }
 
     /// Ends the project's programs as an operator would, and sees them end well.
     pub fn end(mut self, narrator: &Narrator) -> Result<()> {
-        narrator.step("SIGTERM to both data planes");
+        narrator.step("SIGTERM to the data planes");
         for dataplane in &mut self.dataplanes {
             let status = dataplane.child.end(Signal::Term)?;
             ensure!(status.success(), "a data plane ended with {status}\n{}", dataplane.child.log_tail());
@@ -151,7 +158,7 @@ fn start_controller(folder: &Path, kubeconfig: &Path, redis: &Redis, postgres: &
     Ok(Program { child, url: String::new(), admin: format!("http://{admin}") })
 }
 
-fn start_dataplane(folder: &Path, number: u32, redis: &Redis, postgres: &Postgres) -> Result<Program> {
+fn start_dataplane(folder: &Path, number: usize, redis: &Redis, postgres: &Postgres) -> Result<Program> {
     let listen = format!("127.0.0.1:{}", ports::free()?);
     let admin = format!("127.0.0.1:{}", ports::free()?);
     let mut command = Command::new(programs::path("aivonx-dataplane")?);
