@@ -15,9 +15,7 @@ pub type Threads = BTreeMap<u32, u64>;
 pub fn threads(id: u32) -> Result<Threads> {
     let mut threads = Threads::new();
     let folder = format!("/proc/{id}/task");
-    for entry in fs::read_dir(&folder)?
-        .filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_str() == Some(&id.to_string())))
-    {
+    for entry in fs::read_dir(&folder).with_context(|| format!("process {id} is gone"))? {
         let thread = entry?.path();
         // A thread may end between the two looks.
         let Ok(times) = fs::read_to_string(thread.join("schedstat")) else { continue };
