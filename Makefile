@@ -42,7 +42,7 @@ tools: ## Find or build the programs that the tests need
 bench: ## Measure CPU per request and per chunk against nginx, in the same run
 	@tests/tools/install redis-server nginx
 	@cargo build --release --package aivonx-dataplane --package aivonx-bench
-	@target/release/aivonx-bench
+	@bench/run
 
 docs: ## Build the API documentation of the crates
 	@cargo doc --workspace --no-deps

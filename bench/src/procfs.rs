@@ -106,24 +106,16 @@ mod tests {
 
     #[test]
     fn work_of_any_thread_of_a_process_is_seen() {
+        const WORK: u64 = 20_000_000;
         let id = std::process::id();
         let before = threads(id).unwrap();
-        let spin =
-            || std::hint::black_box((0..3_000_000_u64).fold(0, |sum, n| sum ^ std::hint::black_box(n)));
-        let (working, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while spent(&before, &threads(id).unwrap()) < 20_000_000 {
-                    spin();
-                }
-                working.wait();
-                done.wait();
-            });
-            working.wait();
-            let now = threads(id).unwrap();
-            assert!(now.len() > 1 && spent(&before, &now) >= 20_000_000);
-            done.wait();
-        });
-        assert_eq!(spent(&before, &before), 0);
+        let work = move || {
+            // Enough for any machine; counted right, a few rounds are.
+            (0..2000).any(|_| {
+                (0..1_000_000_u64).for_each(|n| _ = std::hint::black_box(n));
+                spent(&before, &threads(id).unwrap()) >= WORK
+            })
+        };
+        assert!(std::thread::spawn(work).join().unwrap());
     }
 }
