@@ -210,7 +210,7 @@ async fn a_panic_ends_what_was_started() -> Result<()> {
 const FOLDER: &str = "AIVONX_TEST_FOLDER";
 
 #[tokio::test]
-#[ignore = "waits to be killed: by the next test"]
+#[ignore = "never ends by itself: killing_the_test_ends_what_it_started runs it and kills it"]
 async fn holds_a_program_until_it_is_killed() -> Result<()> {
     let folder = PathBuf::from(std::env::var_os(FOLDER).context("run by itself")?);
     let _program = stubborn(&folder)?;

@@ -151,6 +151,7 @@ async fn respond(path: &str, script: &Mutex<Script>) -> Response<Full<Bytes>> {
             empty(StatusCode::FOUND).header("location", to).body(Full::default()).unwrap()
         }
         Answer::Late(wait, text) => {
+            // Slowness is what this answer is for.
             tokio::time::sleep(wait).await;
             Response::new(Full::new(Bytes::from(text)))
         }

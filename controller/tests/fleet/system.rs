@@ -25,6 +25,7 @@ pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> 
             return value;
         }
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        // The pause between two looks at the condition.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
